@@ -53,6 +53,23 @@ test('the overview is live: events are counted without reloading', async () => {
   });
 });
 
+test('what is unknown, since the store cannot be read, is not shown as nothing', async () => {
+  const overview = await world.api('overview');
+  const unknown = { backlog: null, backlog_oldest_seconds: null, backlog_oldest_at: null, held: null, dead: null };
+  const targets = overview.targets.map((target) => ({ ...target, ...unknown }));
+  const store = { ...overview.store, error: 'the store does not answer' };
+  await visit(browser, {}, async (page) => {
+    await page.route('**/api/v1/overview', (route) => route.fulfill({ json: { ...overview, targets, store } }));
+    await page.route('**/api/v1/live', () => {});
+    await open(page);
+    await page.locator('.verdict', { hasText: 'The store cannot be read, so that it is unknown what waits: the store does not answer' }).waitFor();
+    assert.equal(await page.getByText('no delivery waits for an operator').count(), 0);
+    for (const name of ['Backlog', 'Dead', 'Held']) {
+      await page.locator('.tile', { hasText: name }).getByText('unknown', { exact: true }).waitFor();
+    }
+  });
+});
+
 test('an event is found by its id and by its order, with its story and its exact bytes', async () => {
   await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
     await open(page, '#/events');

@@ -77,14 +77,15 @@ export function open(outlet, _route, signal) {
 }
 
 /** Returns the troubles that need an operator, the most severe first: `[look, what]`. */
-function troubles({ ready, reasons, warnings = [], targets: all, streams: subscribed, last_refused_webhook: missed }) {
-  const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
+function troubles({ ready, reasons, warnings = [], targets: all, streams: subscribed, last_refused_webhook: missed, store: held }) {
+  const sum = (name) => total(all, name);
   const named = (some) => some.map(({ name }) => name).join(', ');
   const share = (some, whole, one) => `${number(some.length)} of ${counted(whole.length, one)}`;
   const are = (some, what) => `${some.length === 1 ? 'is' : 'are'} ${what}: ${named(some)}`;
   const [down, paused] = [all.filter(({ circuit }) => circuit !== 'closed'), all.filter((target) => target.paused)];
   const rejecting = all.filter((target) => target.rejecting);
-  const [dead, held] = [sum('dead'), sum('held')];
+  const [dead, uncertain] = [sum('dead'), sum('held')];
+  const unread = held.committing && held.error;
   const lossy = subscribed.filter(({ gap, behind }) => behind || gap?.state === 'unproven');
   const waiting = (state, count, what) => h('a', { href: link('deliveries', null, { state }) }, `${counted(count, 'delivery', 'deliveries')} ${count === 1 ? 'is' : 'are'} ${what}`);
   const isRecent = missed && now() - Date.parse(missed.at) < RECENT;
@@ -93,12 +94,18 @@ function troubles({ ready, reasons, warnings = [], targets: all, streams: subscr
     down.length ? ['bad', `${share(down, all, 'target')} ${are(down, 'down')}`] : null,
     rejecting.length ? ['bad', `${share(rejecting, all, 'target')} ${are(rejecting, 'refusing everything')}`] : null,
     dead ? ['bad', waiting('dead', dead, 'dead')] : null,
-    held ? ['warn', waiting('held', held, 'held')] : null,
+    uncertain ? ['warn', waiting('held', uncertain, 'held')] : null,
+    unread ? ['bad', `The store cannot be read, so that it is unknown what waits: ${held.error}`] : null,
     lossy.length ? ['bad', `${share(lossy, subscribed, 'stream')} ${are(lossy, 'missing events')}`] : null,
     paused.length ? ['warn', `${share(paused, all, 'target')} ${are(paused, 'paused')}`] : null,
     isRecent ? ['warn', ['A signed webhook reached no endpoint: ', h('code', missed.request)]] : null,
     ...warnings.map((warning) => ['warn', warning]),
   ].filter(Boolean).map(([look, what]) => [ready ? look : 'bad', what]);
+}
+
+/** Returns the sum of a number over all targets, or null if the number of a target is unknown. */
+function total(all, name) {
+  return all.some((target) => target[name] === null) ? null : all.reduce((sum, target) => sum + target[name], 0);
 }
 
 function verdict(overview) {
@@ -122,15 +129,15 @@ const targetNeeds = ({ configured, circuit, paused, rejecting, dead, held }) => 
 const streamNeeds = ({ connected, behind, gap }) => !connected || behind || gap?.state === 'unproven';
 
 function tiles({ targets: all, store: held, usage }) {
-  const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
+  const sum = (name) => total(all, name);
   const oldest = all.reduce((worst, target) => ((target.backlog_oldest_seconds ?? 0) > (worst?.backlog_oldest_seconds ?? 0) ? target : worst), null);
   const slowest = all.filter(({ latency }) => latency?.count).reduce((worst, target) => (target.latency.p99_ms > (worst?.latency.p99_ms ?? -1) ? target : worst), null);
-  const [dead, waiting] = [sum('dead'), sum('held')];
+  const [backlog, dead, waiting] = [sum('backlog'), sum('dead'), sum('held')];
   const tile = (name, value, note, look) => h('div', { class: look ? `tile ${look}` : 'tile', key: name }, h('dt', name), h('dd', h('span', { class: 'figure' }, value), h('span', { class: 'note' }, note)));
   return h('dl', { class: 'tiles', key: 'tiles' },
-    tile('Backlog', number(sum('backlog')), oldest ? ['oldest waits for ', span(Math.floor(oldest.backlog_oldest_seconds)), ' (', oldest.name, ')'] : 'nothing waits'),
-    tile('Dead', dead ? h('a', { href: link('deliveries', null, { state: 'dead' }) }, number(dead)) : '0', dead ? 'given up: need an operator' : 'none given up', dead ? 'bad' : null),
-    tile('Held', waiting ? h('a', { href: link('deliveries', null, { state: 'held' }) }, number(waiting)) : '0', waiting ? 'outcome unknown: need an operator' : 'no outcome unknown', waiting ? 'warn' : null),
+    tile('Backlog', number(backlog), oldest ? ['oldest waits for ', span(Math.floor(oldest.backlog_oldest_seconds)), ' (', oldest.name, ')'] : backlog === null ? 'unknown' : 'nothing waits'),
+    tile('Dead', dead ? h('a', { href: link('deliveries', null, { state: 'dead' }) }, number(dead)) : number(dead), dead ? 'given up: need an operator' : dead === null ? 'unknown' : 'none given up', dead ? 'bad' : null),
+    tile('Held', waiting ? h('a', { href: link('deliveries', null, { state: 'held' }) }, number(waiting)) : number(waiting), waiting ? 'outcome unknown: need an operator' : waiting === null ? 'unknown' : 'no outcome unknown', waiting ? 'warn' : null),
     tile('End to end', slowest ? duration(slowest.latency.p50_ms) : '–', slowest ? `median; 99 % within ${duration(slowest.latency.p99_ms)} (${slowest.name}, the slowest)` : 'nothing delivered yet'),
     tile('Stored', number(held.events), `events, ${bytes(usage?.database_bytes)}`));
 }
@@ -238,6 +245,7 @@ function store({ store: held, usage }) {
   ] : null;
   return h('section', { class: 'card', 'aria-labelledby': 'store', key: 'store' }, h('h2', { id: 'store' }, 'Store'), facts([
     ['State', held.committing ? label('good', 'commits') : [label('bad', 'does not commit'), ' ', held.error]],
+    ['Reading', held.committing && held.error, true],
     ['Events', `${number(held.events)}, sequence ${number(held.first_sequence)} to ${number(held.last_sequence)}`],
     ['Database', usage && `${bytes(usage.database_bytes)}, of it ${bytes(usage.free_bytes)} free`],
     ['Write-ahead log', usage && bytes(usage.wal_bytes)],
