@@ -138,14 +138,11 @@ impl App {
         // The replicas of a store use the same clock for the times in it.
         let (now, stored) = (clock.clone(), clock.adjustable());
 
-        let mut listeners = Listeners::bind(&settings.web, clock.clone()).await?;
         let mut tasks = TaskGroups::new(stop.clone());
+        let listeners = Listeners::open(&settings.web, &mut tasks, &clock, started).await?;
 
         let routes = settings.targets.iter().map(parts::route).collect();
-        let away = || {
-            listeners.refuse_all(&clock, started);
-            listeners.serve(&mut tasks);
-        };
+        let away = || listeners.wait_for_database(&clock, started);
         let opening = storage::open(&settings.store, routes, stored.clone(), jitter.clone(), away);
         let (mut store, writer) = stop.soft.run_until_cancelled(opening).await.ok_or(Error::Stopped)??;
         tasks.base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
@@ -200,7 +197,6 @@ impl App {
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         listeners.admin.set_fixed(admin_pages);
         web::public(view, &listeners.public);
-        listeners.serve(&mut tasks);
         tasks.spawn_base("pauses", |stop| worker.run(stop));
         tasks.spawn_base("overview", |stop| sampler.run(stop));
         if let Some(export) = traced {

@@ -10,6 +10,7 @@
 //! | [`types`], [`view`], [`error`] | the plain values and errors of the handles |
 //! | `committer`, `progress` | the thread that writes, in groups; whether it makes progress |
 //! | `remote` | the requests of an operator to another replica, as JSON |
+//! | `blocking` | runs calls that block apart from the runtime |
 //! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | logic that all engines share; no SQL |
 //! | `engine` | the trait of a database, `SQLite` and `PostgreSQL`; all SQL |
 //! | `contract` | the tests that every engine has to pass |
@@ -18,6 +19,7 @@
 //! One thread owns the engine and commits in groups; readers are a small pool. No type
 //! of an engine leaves this module.
 
+mod blocking;
 pub mod cluster;
 mod committer;
 mod counts;
@@ -145,11 +147,13 @@ impl Store {
         match &settings.place {
             Place::File(path) => {
                 let lock = open::prepare(path).await?;
-                let engine = SqliteEngine::open(path, durability, lock)?;
+                let file = path.clone();
+                let engine = blocking::apart(move || SqliteEngine::open(&file, durability, lock)).await?;
                 let reader = Reader::of_sqlite(open::open_reader_pool(path).await?, path);
                 let (engine, leases, progress) = (Box::new(engine), Leases::sole(), Arc::default());
                 let database = Database { engine, reader, leases, progress };
-                Self::on(database, settings, routes, clock).map_err(|error| open::database(path, &error))
+                let opened = Self::counted(database, settings, routes, clock).await;
+                opened.map_err(|error| open::database(path, &error))
             }
             Place::Server(server) => {
                 let progress = Arc::<Progress>::default();
@@ -158,8 +162,8 @@ impl Store {
                 let (engine, leases) = (Box::new(engine), Leases::shared());
                 let reader = Reader::of_postgres(pool, address.shared.clone());
                 let database = Database { engine, reader, leases: leases.clone(), progress };
-                let (mut store, committer) =
-                    Self::on(database, settings, routes, clock).map_err(|error| address.error(&error))?;
+                let opened = Self::counted(database, settings, routes, clock).await;
+                let (mut store, committer) = opened.map_err(|error| address.error(&error))?;
                 let (tasks, writer) = (store.tasks.clone(), (committer.progress(), committer.stored()));
                 let look = move || tasks.wake();
                 // A pool of its own, so that the leases never wait for queries of readers.
@@ -173,7 +177,18 @@ impl Store {
         }
     }
 
-    /// Wires the handles and the committer of a store on `database`.
+    /// Does [`on`](Self::on) apart from the runtime: the count may read every unfinished delivery.
+    async fn counted(
+        database: Database,
+        settings: &Settings,
+        routes: Vec<Route>,
+        clock: Clock,
+    ) -> Result<(Self, Committer), EngineError> {
+        let settings = settings.clone();
+        blocking::apart(move || Self::on(database, &settings, routes, clock)).await
+    }
+
+    /// Wires the handles and the committer of a store on `database`, and counts the unfinished deliveries.
     fn on(
         database: Database,
         settings: &Settings,

@@ -1,7 +1,6 @@
 //! The public and the private listener.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -11,11 +10,15 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::lifecycle::Stop;
 use crate::web::{self, HttpRefusals, Limits, Routes};
 
-/// The bound listeners, and the routes that they serve.
+/// Why a bridge that has just started is not ready.
+const STARTING: &str = "starting: the store is being opened";
+
+/// Why a bridge that waits for its database is not ready.
+const NO_DATABASE: &str = "the database cannot be reached";
+
+/// The listeners, which are served, and their routes. Until the application sets other routes, they refuse
+/// everything but health.
 pub(super) struct Listeners {
-    /// The public and the private one; `None` once they are served.
-    sockets: Option<(TcpListener, TcpListener)>,
-    keep_alive: Duration,
     /// The routes of the public listener.
     pub(super) public: Routes,
     /// The routes of the private listener.
@@ -29,46 +32,50 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds both addresses of `settings`. There are no routes yet.
+    /// Binds both addresses of `settings`, and serves them: the public one in a task of the work, the private
+    /// one in a task of the base, so that health and metrics can be read during the stop. The process began at
+    /// `started`.
     ///
     /// # Errors
     /// [`Error`] names the address that cannot be listened on.
-    pub(super) async fn bind(settings: &web::Settings, clock: Clock) -> Result<Self, Error> {
+    pub(super) async fn open(
+        settings: &web::Settings,
+        tasks: &mut TaskGroups,
+        clock: &Clock,
+        started: UnixMillis,
+    ) -> Result<Self, Error> {
         let public = bind("server.listen", settings.listen).await?;
         let admin = bind("server.admin_listen", settings.admin_listen).await?;
-        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
-        Ok(Self {
-            sockets: Some((public, admin)),
-            keep_alive: settings.keep_alive,
+        let listeners = Self {
             public: Routes::default(),
             admin: Routes::default(),
-            refusals: HttpRefusals::new(clock),
-            public_address,
-            admin_address,
-        })
-    }
-
-    /// Sets routes that refuse everything but health for now, for a bridge that has `started` and waits for
-    /// its database.
-    pub(super) fn refuse_all(&self, clock: &Clock, started: UnixMillis) {
-        let (listen, admin_listen) = (self.public_address, self.admin_address);
-        tracing::info!(%listen, %admin_listen, "webhooks are answered 503");
-        self.public.set_fixed(web::waiting(clock.clone(), started));
-        self.admin.set_fixed(web::waiting(clock.clone(), started));
-    }
-
-    /// Serves both listeners from now on, if they are not served already: the public one in a task of
-    /// the work, the private one in a task of the base, so that health and metrics can be read during
-    /// the stop.
-    pub(super) fn serve(&mut self, tasks: &mut TaskGroups) {
-        let Some((public, admin)) = self.sockets.take() else { return };
+            refusals: HttpRefusals::new(clock.clone()),
+            public_address: public.local_addr()?,
+            admin_address: admin.local_addr()?,
+        };
+        listeners.refuse_all(clock, started, STARTING);
         let Stop { soft, hard } = tasks.stop.clone();
-        let (limits, refusals) = (Limits::PUBLIC.keeping_alive(self.keep_alive), self.refusals.clone());
-        let serving = web::serve(public, self.public.clone(), limits, Some(refusals), soft.clone(), hard);
+        let limits = Limits::PUBLIC.keeping_alive(settings.keep_alive);
+        let (routes, refusals) = (listeners.public.clone(), Some(listeners.refusals.clone()));
+        let serving = web::serve(public, routes, limits, refusals, soft.clone(), hard);
         tasks.work.spawn("public listener", soft, serving);
-        let (limits, routes) = (Limits::ADMIN.keeping_alive(self.keep_alive), self.admin.clone());
+        let (limits, routes) = (Limits::ADMIN.keeping_alive(settings.keep_alive), listeners.admin.clone());
         tasks
             .spawn_base("admin listener", |stop| web::serve(admin, routes, limits, None, stop.clone(), stop));
+        let (listen, admin_listen) = (listeners.public_address, listeners.admin_address);
+        tracing::info!(%listen, %admin_listen, "listening, and opening the store");
+        Ok(listeners)
+    }
+
+    /// Says in readiness that the database cannot be reached.
+    pub(super) fn wait_for_database(&self, clock: &Clock, started: UnixMillis) {
+        self.refuse_all(clock, started, NO_DATABASE);
+    }
+
+    fn refuse_all(&self, clock: &Clock, started: UnixMillis, reason: &'static str) {
+        for routes in [&self.public, &self.admin] {
+            routes.set_fixed(web::waiting(clock.clone(), started, reason));
+        }
     }
 }
 

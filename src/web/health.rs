@@ -16,10 +16,7 @@ use super::readiness::{Readiness, Verdict};
 use super::{method_not_allowed, refuse};
 use crate::domain::clock::{Clock, UnixMillis};
 
-/// The reason why a bridge that waits for its database is not ready.
-const NO_DATABASE: &str = "the database cannot be reached";
-
-/// The `Retry-After` of such a bridge, in seconds.
+/// The `Retry-After` of a bridge that has no store yet, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// The response of `/readyz`; an empty list is left out.
@@ -57,12 +54,12 @@ pub(super) async fn intake(State(readiness): State<Arc<Readiness>>) -> Response 
     Answer::from(readiness.intake().await).into_response()
 }
 
-/// Returns the routes of a listener of a bridge that has `started` and waits for its database: it is alive
-/// and not ready, and every other request is refused for now.
-pub fn waiting(clock: Clock, started: UnixMillis) -> Router {
+/// Returns the routes of a listener of a bridge that has `started` and has no store yet, for this `reason`: it
+/// is alive and not ready, and every other request is refused for now.
+pub fn waiting(clock: Clock, started: UnixMillis, reason: &'static str) -> Router {
     let alive = move || std::future::ready(up_for(clock.now().since(started)));
-    let unready = || async {
-        let reasons = vec![NO_DATABASE.to_owned()];
+    let unready = move || async move {
+        let reasons = vec![reason.to_owned()];
         Answer { ready: false, reasons, warnings: Vec::new() }.into_response()
     };
     Router::new()
@@ -70,12 +67,12 @@ pub fn waiting(clock: Clock, started: UnixMillis) -> Router {
         .route("/readyz", get(unready))
         .route("/readyz/intake", get(unready))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(unavailable)
+        .fallback(async move |uri: Uri| unavailable(&uri, reason))
 }
 
-async fn unavailable(uri: Uri) -> Response {
+fn unavailable(uri: &Uri, reason: &str) -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut refused = refuse(uri.path(), status, "store_unavailable", NO_DATABASE);
+    let mut refused = refuse(uri.path(), status, "store_unavailable", reason);
     refused.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
     refused
 }

@@ -261,3 +261,49 @@ async fn requests_to_the_private_listener_that_are_refused_are_counted_logged_an
     assert!(told.count() <= 2, "one line in ten seconds");
     assert!(!log.iter().any(|line| line.to_string().contains("hidden")));
 }
+
+/// Starts a bridge whose database another connection holds, so that it cannot be opened yet.
+async fn opening() -> (World, Bridge, rusqlite::Connection) {
+    let (mut world, bridge) = bridge().await;
+    bridge.stop().await;
+    let holder = rusqlite::Connection::open(world.database()).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // A new target has to be stored.
+    world.target("refunds").await;
+    let bridge = Bridge::listening(&world.configuration).await;
+    (world, bridge, holder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_opened_the_bridge_is_alive_and_takes_nothing() {
+    let (_world, mut bridge, holder) = opening().await;
+    let asked = async |url: String| {
+        let answer = soon(&url, reqwest::get(&url)).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice::<Value>(&answer.bytes().await.unwrap()).unwrap())
+    };
+    let webhook = signed("POST /webhooks/pepay", "", &event("evt_1"));
+    assert_eq!(send(&bridge, &webhook).await, "HTTP/1.1 503 Service Unavailable");
+    for listener in [&bridge.public, &bridge.admin] {
+        assert_eq!(asked(format!("{listener}/healthz")).await.0, 200);
+        for path in ["/readyz", "/readyz/intake"] {
+            let reasons = json!({ "ready": false, "reasons": ["starting: the store is being opened"] });
+            assert_eq!(asked(format!("{listener}{path}")).await, (503, reasons), "{listener}{path}");
+        }
+    }
+    let (status, problem) = asked(format!("{}/api/v1/overview", bridge.admin)).await;
+    assert_eq!((status, &problem["type"]), (503, &json!("urn:pepay-bridge:problem:store_unavailable")));
+    drop(holder);
+    bridge.logged("pepay-bridge is up").await;
+    assert_eq!(send(&bridge, &webhook).await, "HTTP/1.1 200 OK");
+    assert_eq!(asked(format!("{}/readyz/intake", bridge.public)).await, (200, json!({ "ready": true })));
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_is_opening_its_store_stops_when_it_is_asked_to() {
+    let (_world, bridge, holder) = opening().await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success(), "{log:?}");
+    drop(holder);
+}

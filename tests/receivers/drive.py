@@ -148,7 +148,7 @@ try:
             except OSError as error:
                 return f"{name}: {error}"
         try:
-            return request(f"http://127.0.0.1:{public}/healthz")[0] == 200
+            return request(f"http://127.0.0.1:{public}/readyz/intake")[0] == 200
         except OSError as error:
             return str(error)
 

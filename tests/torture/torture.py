@@ -163,7 +163,7 @@ class World:
     async def start_bridge(self):
         command = ["run", "--config", "bridge.toml"]
         self.bridge = self.spawn(command, "bridge.log", self.injected.environment)
-        await self.answers(self.bridge, self.admin, "/healthz")
+        await self.answers(self.bridge, self.admin, "/status")
 
     async def start_simulator(self):
         options = {

@@ -150,9 +150,16 @@ impl Bridge {
         Self::of(command(configuration)).await
     }
 
+    /// Starts the binary and waits until it listens. It may still be opening its store, or wait for it.
+    pub async fn listening(configuration: &Configuration) -> Self {
+        Self::once(command(configuration), "listening, and opening the store").await
+    }
+
     /// Starts the binary and waits until it logs that it waits for its database.
     pub async fn waiting(configuration: &Configuration) -> Self {
-        Self::once(command(configuration), "webhooks are answered 503").await
+        let mut bridge = Self::listening(configuration).await;
+        bridge.logged("the bridge waits for its database").await;
+        bridge
     }
 
     /// Starts `command`, whose process becomes the binary, and waits until it logs that it is up.

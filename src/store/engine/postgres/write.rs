@@ -13,6 +13,7 @@ use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
+use crate::store::blocking;
 use crate::store::cluster::LogPage;
 use crate::store::counts::Backlog;
 use crate::store::engine::{
@@ -77,8 +78,8 @@ impl PostgresEngine {
             goes_back: false,
             rewound: None,
         };
-        engine.read_newest().map_err(|error| address.error(&error))?;
-        Ok((engine, (address, pool)))
+        let read = blocking::apart(move || engine.read_newest().map(|()| engine)).await;
+        Ok((read.map_err(|error| address.error(&error))?, (address, pool)))
     }
 
     fn read_newest(&mut self) -> Result<(), EngineError> {

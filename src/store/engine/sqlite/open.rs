@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 
 use super::file::{self, Lock, Replacement};
 use super::migrations::MIGRATIONS;
+use crate::store::blocking;
 use crate::store::error::OpenError;
 use crate::store::settings::Durability;
 
@@ -35,14 +36,9 @@ const MOST_LINKS: u32 = 40;
 
 /// Checks the file, takes its lock and migrates its schema.
 pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
-    check_engine()?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        file::create_folder(folder)
-            .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
-    }
-    let lock = take_lock(&canonical(path))?;
-    complete_restore(&canonical(path))?;
-    let (found, newest) = (schema_of(path)?, newest());
+    let database = path.to_owned();
+    let (lock, found) = blocking::apart(move || claim(&database)).await?;
+    let newest = newest();
     let Some(found) = found.filter(|found| *found < newest) else {
         migrate(path, found.is_none()).await?;
         return Ok(lock);
@@ -56,6 +52,19 @@ pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     migrate(path, false).await?;
     tracing::info!(schema = newest, seconds = started.elapsed().as_secs(), "the database is up to date");
     Ok(lock)
+}
+
+/// Creates the folder of the database, takes the lock, completes an interrupted restore, and reads the schema
+/// version. After a crash this reads the whole write-ahead log.
+fn claim(path: &Path) -> Result<(Lock, Option<i64>), OpenError> {
+    check_engine()?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        file::create_folder(folder)
+            .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+    }
+    let lock = take_lock(&canonical(path))?;
+    complete_restore(&canonical(path))?;
+    Ok((lock, schema_of(path)?))
 }
 
 /// Completes a restore of `database` that was interrupted, if there is one.
