@@ -180,7 +180,10 @@ impl Purpose {
 /// does not answer, or ends or refuses connections for now.
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::PermissionDenied,
+        // A certificate that is not trusted is invalid data.
+        sqlx::Error::Io(error) => {
+            !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData)
+        }
         sqlx::Error::Database(refused) => {
             let code = refused.code().unwrap_or_default();
             code.starts_with(CONNECTION_FAILED) || NOT_NOW.contains(&&*code)
