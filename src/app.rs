@@ -197,6 +197,7 @@ impl App {
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         listeners.admin.set_fixed(admin_pages);
         web::public(view, &listeners.public);
+        listeners.accept();
         tasks.spawn_base("pauses", |stop| worker.run(stop));
         tasks.spawn_base("overview", |stop| sampler.run(stop));
         if let Some(export) = traced {
